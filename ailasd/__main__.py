@@ -1,0 +1,5 @@
+"""``python -m ailasd``."""
+
+from ailasd.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""A small but realistic card, and the embedded receiver: ``ailasd demo``."""
