@@ -29,7 +29,9 @@ from typing import TYPE_CHECKING, Final, Self
 from bench import CHECKOUT, Cost, base_env, base_python, cost_of, drop_caches, end_cleanly, goal, machine, venv
 from bench_upload import CLI, held, wait_for_worker
 from instance import Instance, running
-from roads import SERVER, TUNNEL, Roads, inside
+from namespaces import inside
+from roads import SERVER, TUNNEL, Roads
+from tunnels import Vxlan
 
 sys.path.insert(0, str(CHECKOUT))
 from ailasd.config import load
@@ -142,7 +144,8 @@ class Course:
         with ExitStack() as stack:
             self._roads = None
             if self._road.tunnel:
-                self._roads = stack.enter_context(Roads(self._server, self._work, delay_s=self._road.delay_s))
+                roads = Roads(self._server, self._work, tunnel=Vxlan, delay_s=self._road.delay_s)
+                self._roads = stack.enter_context(roads)
                 sink = [*inside(self._roads.end), "socat", "-u", f"TCP-LISTEN:{SINK},fork,reuseaddr", "OPEN:/dev/null"]
                 listening = subprocess.Popen(sink)
                 stack.callback(listening.wait)

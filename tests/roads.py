@@ -5,10 +5,8 @@ uplink has the tunnel's other end, with the server behind it. The kit also has a
 clear, which the kernel takes as soon as the tunnel is away, and at whose end the same server answers: whoever leaks is
 not even punished by silence. There is no default route, and nothing here leads anywhere else.
 
-The tunnel is the kernel's own VXLAN: packets inside packets of the uplink, like WireGuard's, that stays up when its
-other end is gone, like WireGuard's; but without encryption (the kernels of many CI machines have no WireGuard). TCP is
-as Debian has it, with cubic, or where that is not allowed in a namespace with reno. As root on Linux, with iproute2,
-nftables, socat, tcpdump.
+TCP is as Debian has it, with cubic, or where that is not allowed in a namespace with reno. As root on Linux, with
+iproute2, nftables, socat, tcpdump, and what the tunnel needs (``tunnels``).
 """
 
 from __future__ import annotations
@@ -21,25 +19,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import tunnels
 from doorway import Doorway
+from namespaces import inside, sh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from instance import Instance
+    from tunnels import Tunnel
 
-TUNNEL = "vpn0"
+TUNNEL = tunnels.NAME
 SERVER = "10.99.0.1"
 """The server's address, in the tunnel's network."""
 NAME = "panoramax.test"
 """Its name, which the kit knows as long as its file of hosts does."""
 UPLINK_END = "198.51.100.1"
 """The other end of the uplink: what goes past the tunnel goes there."""
-PACKED = 4789
-"""The port of the tunnel's own packets."""
 
 PREPARE = """
-mount --make-rprivate / && mount -t sysfs none /sys && ip link set lo up || exit
+mount --make-rprivate / && mount -t sysfs none /sys && mount -t tmpfs none /run && ip link set lo up || exit
 for file in hosts resolv.conf nsswitch.conf; do mount --bind {folder}/$file /etc/$file || exit; done
 pace=/proc/sys/net/ipv4/tcp_congestion_control
 echo cubic 2>/dev/null > $pace || echo reno > $pace || exit
@@ -58,12 +57,6 @@ ip link add up0 netns {kit} mtu 1400 type veth peer name far0 netns {world} mtu 
 {in_kit} nft add chain inet road arrive {{ type filter hook prerouting priority -400 ; }}
 """
 
-
-FAR_END = """
-{in_end} ip link add vpn0 mtu 1280 type vxlan id 7 local {local} remote {remote} dstport 4789 dev {device}
-{in_end} ip address add 10.99.0.1/24 dev vpn0
-{in_end} ip link set vpn0 up
-"""
 BEYOND = """
 ip link add far1 netns {world} mtu 1400 type veth peer name end0 netns {end} mtu 1400
 {in_world} ip address add 203.0.113.1/24 dev far1
@@ -78,14 +71,18 @@ class Roads:
 
     Args:
         instance: the server at the tunnel's other end.
-        folder: for sockets, captures, files of /etc.
+        folder: for sockets, captures, keys, files of /etc.
+        tunnel: the kind of tunnel.
         delay_s: how much later everything arrives that goes through the tunnel, each way. With it the tunnel's other
             end is one machine further away, and nobody answers in the clear.
     """
 
-    def __init__(self, instance: Instance, folder: Path, *, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, instance: Instance, folder: Path, *, tunnel: type[Tunnel] = tunnels.WireGuard, delay_s: float = 0.0
+    ) -> None:
         self._instance = instance
         self._folder = folder
+        self._tunnel = tunnel(folder)
         self._delay_s = delay_s
         self._stack = ExitStack()
 
@@ -102,29 +99,31 @@ class Roads:
             if self._delay_s:
                 self.end = self._machine()
                 self._lay(BEYOND)
-                self._lay(FAR_END, local="203.0.113.2", remote="203.0.113.1", device="end0")
+                far = tunnels.End(self.end, SERVER, "203.0.113.2", "203.0.113.1", "end0", first=True)
                 delay = [sys.executable, str(Path(__file__).with_name("delay.py"))]
                 for machine, device in ((self.kit, "up0"), (self.end, "end0")):
                     sh(*inside(machine), *delay, device)
                 self._start(*inside(self.world), *delay, str(self._delay_s), UPLINK_END, "203.0.113.1", "203.0.113.2")
             else:
-                self._lay(FAR_END, local=UPLINK_END, remote="198.51.100.2", device="far0")
+                far = tunnels.End(self.end, SERVER, UPLINK_END, "198.51.100.2", "far0", first=True)
+            stack.callback(self._tunnel.lay(far))
             door = self._folder / "door"  # a socket in the file system leads out of a network namespace
             port = self._instance.url.rsplit(":", 1)[1]
             self.doorway = stack.enter_context(Doorway(door, int(port)))
             self.lead_to(door)
             self.tunnel_on()
+            stack.callback(self.tunnel_off)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def _lay(self, lines: str, **words: str) -> None:
+    def _lay(self, lines: str) -> None:
         machines = {name: getattr(self, name) for name in ("kit", "world", "end") if hasattr(self, name)}
         inner = {f"in_{name}": " ".join(inside(pid)) for name, pid in machines.items()}
         for line in lines.strip().splitlines():
-            sh(*line.format(**machines, **inner, **words).split())
+            sh(*line.format(**machines, **inner).split())
 
     def _machine(self) -> int:
         holder = self._start("unshare", "--net", "--mount", "sh", "-c", PREPARE.format(folder=self._folder))
@@ -147,14 +146,13 @@ class Roads:
     # -- what happens to it -------------------------------------------------------------------------------------------
     def tunnel_on(self) -> None:
         """Switch the VPN on."""
-        self.in_kit("ip", "link", "add", TUNNEL, "mtu", "1280", "type", "vxlan", "id", "7", "local", "198.51.100.2",
-                    "remote", UPLINK_END, "dstport", str(PACKED), "dev", "up0")  # fmt: skip
-        self.in_kit("ip", "address", "add", "10.99.0.2/24", "dev", TUNNEL)
-        self.in_kit("ip", "link", "set", TUNNEL, "up")
+        near = tunnels.End(self.kit, "10.99.0.2", "198.51.100.2", UPLINK_END, "up0", first=False)
+        self._take_away = self._tunnel.lay(near)
 
     def tunnel_off(self) -> None:
         """Switch the VPN off: its interface is gone, as with wg-quick."""
-        self.in_kit("ip", "link", "delete", TUNNEL)
+        self._take_away()
+        self._take_away = nothing
 
     def tunnel_down(self, *, down: bool = True) -> None:
         """Let the interface be there, but down."""
@@ -201,13 +199,8 @@ class Roads:
         finally:
             listening.terminate()
             assert "dropped by kernel" in listening.communicate()[1]
-            clear = sh("tcpdump", "-n", "-r", str(capture), "not", "udp", "port", str(PACKED), "and", "not", "icmp")
-            heard += clear.splitlines()
-
-
-def inside(pid: int) -> list[str]:
-    """The beginning of a command that shall run in another namespace."""
-    return ["nsenter", f"--target={pid}", "--net", "--mount", f"--wd={Path.cwd()}"]
+            clear = f"not udp port {self._tunnel.port} and not icmp"
+            heard += sh("tcpdump", "-n", "-r", str(capture), clear).splitlines()
 
 
 def ailasd(roads: Roads, *arguments: str) -> list[str]:
@@ -215,7 +208,5 @@ def ailasd(roads: Roads, *arguments: str) -> list[str]:
     return [*inside(roads.kit), sys.executable, "-m", "ailasd", *arguments]
 
 
-def sh(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
-    return done.stdout
+def nothing() -> None:
+    """What there is to take away of a tunnel that is off."""

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from doorway import BAD_GATEWAY, PORTAL, PORTAL_ELSEWHERE, Doorway
+from namespaces import sh
 from place import Place, listening
 from real_kit import Kit, fresh
-from roads import NAME, SERVER, TUNNEL, UPLINK_END, Roads, ailasd, sh
+from roads import NAME, SERVER, TUNNEL, UPLINK_END, Roads, ailasd
+from tunnels import OpenVpn, WireGuard
 
 from ailasd.demo import pictures
 from ailasd.demo.receiver import Receiver
@@ -117,9 +119,13 @@ class RoadKit(Kit):
 
 
 @pytest.fixture
-def roads(real: Real, tmp_path: Path) -> Iterator[Roads]:
-    with Roads(real.instance, tmp_path) as roads:
+def roads(real: Real, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Roads]:
+    """Their tunnel is WireGuard's, or what the test gives as a parameter."""
+    with Roads(real.instance, tmp_path, tunnel=getattr(request, "param", WireGuard)) as roads:
         yield roads
+
+
+either_tunnel = pytest.mark.parametrize("roads", [WireGuard, OpenVpn], indirect=True, ids=["wireguard", "openvpn"])
 
 
 @pytest.fixture
@@ -138,6 +144,7 @@ def api(real: Real) -> Iterator[None]:
 
 
 # -- the tunnel ----------------------------------------------------------------------------------------------------
+@either_tunnel
 def test_no_tunnel_at_the_start(roads, kit):
     """Without the tunnel not a byte leaves, though the server answers in the clear; switched on, all is sent."""
     roads.tunnel_off()
@@ -151,6 +158,7 @@ def test_no_tunnel_at_the_start(roads, kit):
         kit.until_proven(md5s)
 
 
+@either_tunnel
 def test_the_tunnel_drops_in_the_middle(roads, kit):
     """Switched off and on four times in the middle of pictures: each time it goes on at once."""
     md5s = kit.carry(40)
@@ -166,6 +174,7 @@ def test_the_tunnel_drops_in_the_middle(roads, kit):
     assert kit.cut_off() <= 4 * CONNECTIONS
 
 
+@either_tunnel
 def test_the_tunnel_is_made_anew_in_an_instant(roads, kit):
     """A VPN that restarts faster than the dwell: its old connections are given up at once, not after 30 s."""
     md5s = kit.carry(30)
@@ -180,6 +189,7 @@ def test_the_tunnel_is_made_anew_in_an_instant(roads, kit):
 
 
 # -- the link ------------------------------------------------------------------------------------------------------
+@either_tunnel
 def test_a_black_hole(roads, kit):
     """Everything vanishes without a word: at most the pictures on their way are lost, then only probes are sent."""
     md5s = kit.carry(40)
