@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 SERVER = "geovisio==2.15.1"
+MHL = "ascmhl==1.2"  # the reference of the Media Hash List (test_export)
+AXE = "axe-playwright-python==0.1.8"  # of it only axe-core, which judges pages (test_web_seen)
 POSTGIS = r"postgresql-([0-9]+)-postgis-3"  # Debian's name of it; 15 in Debian 12, 17 in Debian 13
 
 
@@ -36,6 +39,7 @@ def install(home: Path) -> None:
     install_strace()
     install_lab_programs()
     install_server(home)
+    install_judges(home)
     user = database_user()
     if user and subprocess.run(["test", "-x", home], user=user, check=False).returncode:
         raise Unavailable(f"the user {user} cannot enter {home}; set AILASD_TEST_HOME to a folder that it can")
@@ -210,6 +214,37 @@ def install_server(home: Path) -> None:
     checked([sys.executable, "-m", "venv", "--clear", str(programs.parent)])
     checked([str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", SERVER])
     stamp.write_text(SERVER)
+
+
+def judges(home: Path) -> Path:
+    """The folder of what judges our exports and pages: ``bin/ascmhl-debug``, ``ASCMHL.xsd``, ``axe.min.js``."""
+    return home / f"judges-{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def install_judges(home: Path) -> None:
+    """Have them in a venv of their own; of axe the script alone, without the browsers' driver that it comes with.
+
+    Raises:
+        Unavailable: no venv module, or pip failed.
+    """
+    folder = judges(home)
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == f"{MHL} {AXE}":
+        return
+    checked([sys.executable, "-m", "venv", "--clear", str(folder)])
+    pip = [str(folder / "bin/pip"), "--quiet", "--disable-pip-version-check"]
+    checked([*pip, "install", MHL])
+    checked([*pip, "install", "--no-deps", AXE])
+    checked([*pip, "download", "--no-deps", "--no-binary=ascmhl", f"--dest={folder}", MHL])  # only there its schema is
+    (source,) = folder.glob("ascmhl-*.tar.gz")
+    name = source.name.removesuffix(".tar.gz")
+    with tarfile.open(source) as archive:
+        schema = archive.extractfile(f"{name}/xsd/ASCMHL.xsd")
+        assert schema
+        (folder / "ASCMHL.xsd").write_bytes(schema.read())
+    (axe,) = folder.glob("lib/python3*/site-packages/axe_playwright_python/axe.min.js")
+    shutil.copyfile(axe, folder / "axe.min.js")
+    stamp.write_text(f"{MHL} {AXE}")
 
 
 def checked(command: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Exports of a real import, read by the programs that others use: ogrinfo, gpxpy, Python's csv and XML parsers."""
+"""Exports of a real import, read by what others read them with: ogrinfo, gpxpy, pystac, ascmhl, a parser of CSV."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gpxpy
+import pystac
 import pytest
 from click.testing import CliRunner, Result
+from instance import default_home
 from kit import START, Kit, drive, kits
+from provision import judges
+from pystac.extensions.file import FileExtension
+from pystac.extensions.view import ViewExtension
+from pystac.validation import validate_dict
 
 from ailasd.cli import program
 from ailasd.cli.exits import Exit
@@ -113,14 +119,23 @@ def test_csv(kit: Kit):
     assert (rows[0]["latitude"], rows[0]["place_from"]) == ("", "")
 
 
-def test_stac(kit: Kit):
-    """Items have what STAC 1.0.0 demands of them, a multihash of our copy, and bounds only where there is a place."""
+class Offline(pystac.StacIO):
+    """Schemas that pystac does not bring along would be asked of the Internet."""
+
+    def read_text(self, source: Any, *_: Any, **__: Any) -> str:
+        raise AssertionError(source)
+
+    write_text = read_text  # type: ignore[assignment]
+
+
+def test_stac(kit: Kit, monkeypatch: pytest.MonkeyPatch):
+    """Items validate with pystac and STAC's own schema, and have our copy's multihash; bounds only where a place is."""
+    monkeypatch.setattr(pystac.StacIO, "_default_io", Offline)
     text = export(kit, "stac").stdout
     items = json.loads(text)["features"]
     for item in items:
-        assert item["type"] == "Feature"
-        assert item["stac_version"] == "1.0.0"
-        assert {"id", "links", "assets", "properties", "geometry"} <= item.keys()
+        (schema,) = validate_dict(item, extensions=[])
+        assert schema == "https://schemas.stacspec.org/v1.1.0/item-spec/json-schema/item.json"
         assert item["properties"]["datetime"].endswith("Z")
         assert ("bbox" in item) == (item["geometry"] is not None)
         assert len(item.get("bbox", [])) in {0, 4, 6}
@@ -128,8 +143,10 @@ def test_stac(kit: Kit):
         copy = kit.parts.storage.path_of(asset["href"]).read_bytes()
         assert asset["file:size"] == len(copy)
         assert asset["file:checksum"] == "d50110" + hashlib.md5(copy).hexdigest()
-    assert items[1]["properties"]["view:azimuth"] == 40
-    assert len(items[1]["stac_extensions"]) == 2
+    read = pystac.Item.from_dict(items[1])
+    assert ViewExtension.ext(read).azimuth == 40
+    assert FileExtension.ext(read.assets["picture"]).size == kit.picture(1).size
+    assert len(read.stac_extensions) == 2
     assert items[3]["id"] == "x"
     assert items[3]["links"][0]["href"] == "https://p/viewer?a=1&b=2"
     assert len({item["id"] for item in items}) == 7
@@ -137,24 +154,33 @@ def test_stac(kit: Kit):
     assert layer["Feature Count"] == "7"
 
 
+def ascmhl(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    """What the Media Hash List's reference says."""
+    program = judges(default_home()) / "bin/ascmhl-debug"
+    if not program.exists():
+        pytest.skip("ascmhl is missing: python tests/instance.py install")
+    return subprocess.run([program, *words], capture_output=True, text=True, check=False)
+
+
 def test_mhl(kit: Kit):
-    """Each hash is that of the file at its path below the storage folder; the elements are those of ASC MHL 2.0."""
+    """The reference finds the list valid and each hash that of the file at its path; of another file it does not."""
     kit.copy(0).unlink()
     with kit.parts.catalogue.writing() as db:
         db.conn.execute("UPDATE picture SET copy = NULL WHERE id = 1")
     done = export(kit, "mhl")
     assert done.stderr == "Left out: 1 of which we have no copy any more.\n"
-    root = ET.fromstring(done.stdout)
-    assert (root.tag, root.get("version")) == (f"{MHL}hashlist", "2.0")
-    assert [one.tag.removeprefix(MHL) for one in root] == ["creatorinfo", "processinfo", "hashes"]
-    assert [one.tag.removeprefix(MHL) for one in root[0]] == ["creationdate", "hostname", "tool", "comment"]
-    assert root[1][0].text == "in-place"
-    hashes = root.findall(f"{MHL}hashes/{MHL}hash")
-    assert len(hashes) == 6
-    for one in hashes:
-        path, md5 = one
-        copy = kit.parts.storage.path_of(path.text or "").read_bytes()
-        assert (int(path.get("size") or 0), md5.text) == (len(copy), hashlib.md5(copy).hexdigest())
+    assert len(ET.fromstring(done.stdout).findall(f"{MHL}hashes/{MHL}hash")) == 6
+    file = kit.tmp / "copies.mhl"
+    file.write_text(done.stdout)
+    schema = judges(default_home()) / "ASCMHL.xsd"
+    assert ascmhl("xsd-schema-check", "-xsd", schema, file).stdout == f"validated: {file}\n"
+    ours = [word for name in ("*.db*", "*.lock", "*.txt") for word in ("-i", name)]
+    verify: list[str | Path] = ["verify", *ours, "-pl", file, kit.parts.storage.folder]
+    assert ascmhl(*verify).returncode == 0
+    kit.copy(1).write_bytes(kit.copy(2).read_bytes())
+    said = ascmhl(*verify)
+    assert said.returncode != 0
+    assert said.stderr.count("hash mismatch") == 1
 
 
 @pytest.mark.parametrize("form", formats())

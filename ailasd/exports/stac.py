@@ -1,4 +1,4 @@
-"""STAC 1.0.0: an item for each picture, together a FeatureCollection of items. Where it was taken may be unknown."""
+"""STAC 1.1.0: an item for each picture, together a FeatureCollection of items. Where it was taken may be unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS: Final = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "https://stac-extensions.github.io/view/v1.0.0/schema.json",
+    "https://stac-extensions.github.io/view/v1.1.0/schema.json",
 )
 
 _MD5: Final = "d50110"
@@ -30,7 +30,7 @@ def _item(shot: Shot) -> dict[str, Any]:
     geometry = point(shot)
     item: dict[str, Any] = {
         "type": "Feature",
-        "stac_version": "1.0.0",
+        "stac_version": "1.1.0",
         "stac_extensions": [*EXTENSIONS[:1], *(EXTENSIONS[1:] if shot.heading is not None else ())],
         "id": shot.server_id or shot.md5,
         "geometry": geometry,
