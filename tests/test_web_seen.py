@@ -18,8 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from instance import default_home
 from kit import Kit, drive, kits
 from page import PIN, Visitor, day, showing, visited
+from provision import judges
 from running import Slot, running
 
 from ailasd.attending import Stand
@@ -150,6 +152,22 @@ return [...document.querySelectorAll("a, button, input:not([type=hidden])")]
 """What a finger must hit, smaller than 24 x 24 (WCAG 2.2, 2.5.8: AA)."""
 
 
+AXE = """
+const done = arguments[arguments.length - 1];
+axe.run().then(({ violations }) => done(violations.map((one) => [one.id, one.nodes.map((node) => node.html)])));
+"""
+
+
+def barriers(browser: Any) -> list[Any]:
+    """What axe-core finds on the page that keeps somebody from using it: its rule, and where."""
+    script = judges(default_home()) / "axe.min.js"
+    if not script.exists():
+        pytest.skip("axe-core is missing: python tests/instance.py install")
+    browser.execute_script(script.read_text())
+    found: list[Any] = browser.execute_async_script(AXE)
+    return found
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_sign_on_a_phone(make: Make, language: str) -> None:
     """Every sign is on the first screen in the reader's language, readable in the sun, and asks only this machine."""
@@ -166,6 +184,7 @@ def test_each_sign_on_a_phone(make: Make, language: str) -> None:
                 assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]
                 assert browser.execute_script(CONTRAST) == []
                 assert browser.execute_script(SMALL) == []
+                assert barriers(browser) == []
                 assert complaints(browser) == []
                 own = ("http://127.0.0.1:", "data:", "chrome://", "about:")  # its own pages before ours
                 strangers = [url for url in asked_for(browser) if not url.startswith(own)]
@@ -182,6 +201,7 @@ def test_the_card_is_one_sheet(make: Make, language: str) -> None:
         assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE["width"]
         assert browser.execute_script(CONTRAST) == []
         assert browser.execute_script(SMALL) == []
+        assert barriers(browser) == []
         assert complaints(browser) == []
         printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
         assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
@@ -211,6 +231,7 @@ def test_it_has_names_for_those_who_cannot_see(make: Make) -> None:
         assert headings[0] == HEADLINES[Sign.READING]
         ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
         assert len(ids) == len(set(ids))
+        assert barriers(browser) == []
         keep(browser, "pin-en")
         open_page(browser, visitor, "/drive/1")
         images = browser.execute_script(
@@ -221,6 +242,7 @@ def test_it_has_names_for_those_who_cannot_see(make: Make) -> None:
         assert all(images)
         assert complaints(browser) == []
         assert browser.execute_script(CONTRAST) == []
+        assert barriers(browser) == []
         keep(browser, "drive-en")
 
 
