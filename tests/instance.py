@@ -39,7 +39,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemons import Daemons, wait
-from provision import SERVER, Unavailable, database_user, install, output_of, postgresql, server_programs
+from oidc_provider import Provider
+from provision import (
+    SERVER,
+    Unavailable,
+    database_user,
+    install,
+    output_of,
+    postgresql,
+    provider_programs,
+    server_programs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +71,15 @@ SUPERVISED = 'while :; do "$@"; sleep 0.5; done'
 """An undecodable JPEG ends the worker: it comes back, as a container would."""
 
 
+def answers(url: str) -> bool:
+    """Whether there is something."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 def default_home() -> Path:
     """The folder for everything, shared by all test runs of this user."""
     if chosen := os.environ.get("AILASD_TEST_HOME"):
@@ -71,7 +90,7 @@ def default_home() -> Path:
 def beside(home: Path) -> Path:
     """The home of a second server; its programs, and the guests' disks, are those of the first."""
     second = home / "beside"
-    for path in (server_programs(home).parent, home / "guest"):
+    for path in (server_programs(home).parent, provider_programs(home).parent, home / "guest"):
         path.mkdir(parents=True, exist_ok=True)
         same = second / path.name
         if not same.is_symlink():
@@ -173,7 +192,7 @@ class Instance:
 
     @contextlib.contextmanager
     def with_login(self) -> Iterator[str]:
-        """A second API on the same data, whose people log in at a provider of ours (``oidc_provider``); its URL."""
+        """A second API on the same data, whose people log in at an OpenID Connect provider; its URL."""
         port, provider_port, client = free_port(), free_port(), ("panoramax", secrets.token_hex(16))
         settings = {
             "OAUTH_PROVIDER": "oidc",
@@ -181,12 +200,16 @@ class Instance:
             "OAUTH_CLIENT_ID": client[0],
             "OAUTH_CLIENT_SECRET": client[1],
         }
-        provider = [self._server("python"), str(Path(__file__).with_name("oidc_provider.py")), str(provider_port)]
+        url = f"http://127.0.0.1:{port}"
         api = [self._server("gunicorn"), "--bind", f"127.0.0.1:{port}", "geovisio:create_api()"]
+        folder = self.home / "provider"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         try:
-            self.daemons.spawn("provider", [*provider, *client], env=os.environ)
+            provider = Provider(provider_programs(self.home), folder, provider_port, client, f"{url}/api/auth/redirect")
+            self.daemons.spawn("provider", provider.command, env=provider.env)
+            self._await("provider", lambda: answers(f"{settings['OAUTH_OIDC_URL']}/.well-known/openid-configuration"))
             self.daemons.spawn("api-with-login", api, env={**self._environment("panoramax"), **settings})
-            url = f"http://127.0.0.1:{port}"
             self._await("api-with-login", lambda: self.answers(url))
             yield url
         finally:
@@ -195,11 +218,7 @@ class Instance:
 
     def answers(self, url: str = "") -> bool:
         """Whether the API serves its configuration."""
-        try:
-            with urllib.request.urlopen(f"{url or self.url}/api/configuration", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return answers(f"{url or self.url}/api/configuration")
 
     # -- what an administrator can do --------------------------------------------------------------------------------
     def sql(self, text: str, *, database: str = "panoramax", **values: str) -> str:

@@ -1,174 +1,88 @@
-"""An OpenID Connect provider for the real Panoramax: Authlib's, which comes with the server, with one client.
+"""Canaille, an OpenID Connect provider, on loopback: people log in to a real Panoramax with it.
 
-    python tests/oidc_provider.py PORT CLIENT SECRET    in the server's own venv, on loopback
-
-People log in with the one name and password of ``NAME`` and ``PASSWORD``. All is kept in memory.
+It has one client, the Panoramax, and one person, ``NAME`` with ``PASSWORD``. Its forms are for browsers: ``forms_of``
+finds what they carry.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-import sys
-import time
-from dataclasses import dataclass
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Final
 
-from authlib.integrations.flask_oauth2 import AuthorizationServer
-from authlib.oauth2.rfc6749 import ClientMixin, grants
-from authlib.oauth2.rfc7636 import CodeChallenge
-from authlib.oidc.core import AuthorizationCodeMixin, UserInfo
-from authlib.oidc.core.grants import OpenIDCode
-from flask import Flask, jsonify, request
-from joserfc.jwk import KeySet, RSAKey
+from provision import output_of
 
-NAME, PASSWORD = "rasoa", "fitiavana"
-PAGE = '<form method="post"><input name="name"><input name="password" type="password"><button>Hiditra</button></form>'
+if TYPE_CHECKING:
+    from pathlib import Path
 
-
-@dataclass
-class User:
-    id: str
-
-    def get_user_id(self):
-        return self.id
-
-
-@dataclass
-class Client(ClientMixin):
-    id: str
-    secret: str
-    id_token_signed_response_alg = "RS256"
-
-    def get_client_id(self):
-        return self.id
-
-    def get_default_redirect_uri(self):
-        return None
-
-    def get_allowed_scope(self, scope):
-        return " ".join(one for one in scope.split() if one in {"openid", "profile", "email"})
-
-    def check_redirect_uri(self, redirect_uri):
-        return redirect_uri.startswith("http://127.0.0.1:")
-
-    def check_client_secret(self, client_secret):
-        return secrets.compare_digest(client_secret, self.secret)
-
-    def check_endpoint_auth_method(self, method, endpoint):
-        return method in {"client_secret_basic", "client_secret_post"}
-
-    def check_response_type(self, response_type):
-        return response_type == "code"
-
-    def check_grant_type(self, grant_type):
-        return grant_type == "authorization_code"
+NAME: Final = "rasoa"
+PASSWORD: Final = "fitiavana-sy-fahendrena"
+ADDRESS: Final = "rasoa@example.org"
+"""By which the Panoramax calls the account."""
+PERSON: Final = {"user-name": NAME, "password": PASSWORD, "given-name": "Rasoa", "family-name": "Rakoto",
+                 "emails": ADDRESS}  # fmt: skip
+KEY: Final = """
+from joserfc.jwk import RSAKey
+for name, value in RSAKey.generate_key(2048).as_dict(private=True).items():
+    print(f'{name} = "{value}"')
+"""
+CONFIG: Final = """
+SECRET_KEY = "{secret}"
+SERVER_NAME = "127.0.0.1:{port}"
+PREFERRED_URL_SCHEME = "http"
+[CANAILLE_SQL]
+DATABASE_URI = "sqlite:///{folder}/people.db"
+[[CANAILLE_OIDC.ACTIVE_JWKS]]
+{key}
+"""
 
 
-@dataclass
-class Code(AuthorizationCodeMixin):
-    code: str
-    user: User
-    redirect_uri: str
-    scope: str
-    nonce: str | None
-    code_challenge: str | None
-    code_challenge_method: str | None
+class Provider:
+    """One that knows its client and its person, but does not run yet.
 
-    def get_redirect_uri(self):
-        return self.redirect_uri
+    Args:
+        programs: where Canaille is.
+        folder: an empty one, for it.
+        client: id and secret.
+        back: where it sends people back to.
+    """
 
-    def get_scope(self):
-        return self.scope
-
-    def get_nonce(self):
-        return self.nonce
-
-    def get_auth_time(self):
-        return int(time.time())
-
-
-codes: dict[str, Code] = {}
-
-
-class CodeGrant(grants.AuthorizationCodeGrant):
-    TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]  # noqa: RUF012  (Authlib's name)
-
-    def save_authorization_code(self, code, request):
-        asked = request.payload.data
-        codes[code] = Code(
-            code, request.user, request.payload.redirect_uri, request.payload.scope, asked.get("nonce"),
-            asked.get("code_challenge"), asked.get("code_challenge_method"),
+    def __init__(self, programs: Path, folder: Path, port: int, client: tuple[str, str], back: str) -> None:
+        config = folder / "canaille.toml"
+        self.env = {**os.environ, "CANAILLE_CONFIG": str(config)}
+        self.command = [str(programs / "canaille"), "run", "--bind", f"127.0.0.1:{port}"]
+        self._canaille = self.command[0]
+        key = output_of([str(programs / "python"), "-c", KEY])
+        config.write_text(CONFIG.format(secret=client[1], port=port, folder=folder, key=key))
+        self._do("install")
+        self._do("create", "user", "--quiet", **PERSON)
+        self._do(
+            "create", "client", "--quiet", "--scope", "openid", "--scope", "profile", "--scope", "email",
+            **{"client-id": client[0], "client-secret": client[1], "client-name": "Panoramax", "redirect-uris": back,
+               "grant-types": "authorization_code", "response-types": "code",
+               "token-endpoint-auth-method": "client_secret_basic"},
         )  # fmt: skip
 
-    def query_authorization_code(self, code, client):
-        return codes.get(code)
-
-    def delete_authorization_code(self, authorization_code):
-        del codes[authorization_code.code]
-
-    def authenticate_user(self, authorization_code):
-        return authorization_code.user
+    def _do(self, *words: str, **options: str) -> None:
+        given = [part for name, value in options.items() for part in (f"--{name}", value)]
+        output_of([self._canaille, *words, *given], env=self.env)
 
 
-def provider(issuer: str, client: Client) -> Flask:
-    """The provider as a web application."""
-    app = Flask("provider")
-    key = RSAKey.generate_key(2048, parameters={"kid": "one", "use": "sig", "alg": "RS256"})
-    server = AuthorizationServer(
-        app, query_client=lambda id_: client if id_ == client.id else None, save_token=lambda _token, _request: None
-    )
+class _Forms(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, str]] = []
 
-    class IdToken(OpenIDCode):
-        def exists_nonce(self, nonce, request):
-            return any(one.nonce == nonce for one in codes.values())
-
-        def resolve_client_private_key(self, client):
-            return key
-
-        def get_encode_header(self, client):
-            return {"alg": "RS256", "kid": "one"}
-
-        def get_client_claims(self, client):
-            return {"iss": issuer, "aud": [client.get_client_id()]}
-
-        def generate_user_info(self, user, scope):
-            return UserInfo(sub=user.id, preferred_username=user.id)
-
-    server.register_grant(CodeGrant, [IdToken(), CodeChallenge(required=True)])
-
-    @app.get("/.well-known/openid-configuration")
-    def about():
-        return jsonify(
-            issuer=issuer,
-            authorization_endpoint=f"{issuer}/authorize",
-            token_endpoint=f"{issuer}/token",
-            jwks_uri=f"{issuer}/keys",
-            response_types_supported=["code"],
-            subject_types_supported=["public"],
-            id_token_signing_alg_values_supported=["RS256"],
-            code_challenge_methods_supported=["S256"],
-        )
-
-    @app.get("/keys")
-    def keys():
-        return jsonify(KeySet([key]).as_dict(private=False))
-
-    @app.route("/authorize", methods=["GET", "POST"])
-    def authorize():
-        if request.method == "GET":
-            return PAGE
-        user = User(NAME) if (request.form["name"], request.form["password"]) == (NAME, PASSWORD) else None
-        grant = server.get_consent_grant(end_user=user)
-        return server.create_authorization_response(grant=grant, grant_user=user)
-
-    @app.post("/token")
-    def token():
-        return server.create_token_response()
-
-    return app
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        about = dict(attributes)
+        if tag == "form":
+            self.found.append({})
+        elif tag in {"input", "button"} and self.found and (name := about.get("name")):
+            self.found[-1].setdefault(name, about.get("value") or "")
 
 
-if __name__ == "__main__":
-    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # loopback, without TLS
-    port, *known = sys.argv[1:]
-    provider(f"http://127.0.0.1:{port}", Client(*known)).run("127.0.0.1", int(port))
+def forms_of(page: str) -> list[dict[str, str]]:
+    """What the forms of a page would send if nothing were filled in."""
+    reader = _Forms()
+    reader.feed(page)
+    return reader.found

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SERVER = "geovisio==2.15.1"
 MHL = "ascmhl==1.2"  # the reference of the Media Hash List (test_export)
+PROVIDER = "canaille[front,oidc,sqlite,server]==0.3.6"  # an OpenID Connect provider (test_login)
 AXE = "axe-playwright-python==0.1.8"  # of it only axe-core, which judges pages (test_web_seen)
 POSTGIS = r"postgresql-([0-9]+)-postgis-3"  # Debian's name of it; 15 in Debian 12, 17 in Debian 13
 
@@ -38,7 +39,8 @@ def install(home: Path) -> None:
         install_postgresql(str(missing))
     install_strace()
     install_lab_programs()
-    install_server(home)
+    install_apart(server_programs(home), SERVER)
+    install_apart(provider_programs(home), PROVIDER)
     install_judges(home)
     user = database_user()
     if user and subprocess.run(["test", "-x", home], user=user, check=False).returncode:
@@ -201,19 +203,23 @@ def server_programs(home: Path) -> Path:
     return home / f"venv-{sys.version_info.major}.{sys.version_info.minor}/bin"
 
 
-def install_server(home: Path) -> None:
-    """Have the server in its own venv: its pins (Pillow, pydantic, requests) are not ours.
+def provider_programs(home: Path) -> Path:
+    """The folder of the programs of the OpenID Connect provider."""
+    return home / f"provider-{sys.version_info.major}.{sys.version_info.minor}/bin"
+
+
+def install_apart(programs: Path, wanted: str) -> None:
+    """Have a server in its own venv: its pins (Pillow, pydantic, requests) are not ours.
 
     Raises:
         Unavailable: no venv module, or pip failed.
     """
-    programs = server_programs(home)
     stamp = programs.parent / "installed"  # written last: a killed installation starts again
-    if stamp.exists() and stamp.read_text() == SERVER:
+    if stamp.exists() and stamp.read_text() == wanted:
         return
     checked([sys.executable, "-m", "venv", "--clear", str(programs.parent)])
-    checked([str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", SERVER])
-    stamp.write_text(SERVER)
+    checked([str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", wanted])
+    stamp.write_text(wanted)
 
 
 def judges(home: Path) -> Path:
