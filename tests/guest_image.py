@@ -26,8 +26,9 @@ DISK_SIZE = "4G"  # sparse: 700 MB of Debian, the rest for the kit's pictures
 UNREAD = ("doc", "man", "locale", "info", "i18n")  # of /usr/share: a third of what would have to be written
 
 MODULES = """
-    arch crypto lib block mm fs virt drivers/block drivers/char drivers/cdrom drivers/hid drivers/input drivers/mmc
-    drivers/scsi drivers/usb drivers/virtio drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/net/wireguard
+    arch crypto lib block mm fs virt drivers/block drivers/char drivers/cdrom drivers/hid drivers/input
+    drivers/leds drivers/mmc drivers/scsi drivers/usb drivers/virtio
+    drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/net/wireguard
     net/9p net/core net/802 net/unix net/ipv4/tcp_bbr.ko net/ipv4/udp_tunnel.ko net/ipv6/ip6_udp_tunnel.ko
     """
 """Of the kernel's module tree: a fifth of its 400 MB, in which everything is that QEMU's devices want."""

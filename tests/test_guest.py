@@ -52,7 +52,7 @@ UDISKS, HELPER = "/media/ailasd", "/run/ailasd-cards"
 CLEARING = {"cleaning": {"card": "confirmed"}}
 USB_DEVICES = "ls /sys/bus/usb/devices | grep -v -e ^usb -e : || true"
 """Prints those that are on, but for the hubs of the machine."""
-LIGHT = "input0::capslock"
+LIGHT, BUZZER = "input0::capslock", "input0::numlock"
 """A light that QEMU's machine has."""
 
 
@@ -581,23 +581,31 @@ def test_a_reader_is_switched_off(kit):
         assert kit.guest.run(USB_DEVICES)
 
 
-# -- the light ---------------------------------------------------------------------------------------------------------
-def test_a_light_of_the_machine(kit):
-    """Set-up gives the service leave for it: lit when the card may be pulled out; at the end it is what it was."""
+# -- the light and the buzzer ------------------------------------------------------------------------------------------
+def test_lights_of_the_machine(kit):
+    """Set-up gives leave for both: one blinks, and is lit when the card may be pulled out, at which the other beeps.
+
+    At the end each is what it was.
+    """
     entries = kit.drive(3)
-    found = light(kit)
-    with kit.configured({"light": {"led": LIGHT}, "vpn": {"interface": "nowhere"}}):  # so that nothing is sent
+    found = [light(kit, name) for name in (LIGHT, BUZZER)]
+    shows = {"light": {"led": LIGHT}, "sound": {"buzzer": BUZZER}}
+    with kit.configured({**shows, "vpn": {"interface": "nowhere"}}):  # so that nothing is sent
         kit.guest.run(SETUP, within=SETUP_S)
+        kit.wait(lambda: light(kit, LIGHT)[0] == "timer", what="the light blinks")
+        look = "for _ in $(seq 300); do cat brightness; sleep 0.02; done"  # longer than any of its patterns
+        assert set(kit.guest.run(f"cd /sys/class/leds/{LIGHT}; {look}").split()) == {"0", "1"}
         kit.guest.plug("stick", kit.card(entries))
-        kit.wait(lambda: light(kit) == ("none", "1"), what="the light is lit")
+        kit.wait(lambda: light(kit, LIGHT) == ("none", "1"), what="the light is lit")
+        kit.wait(lambda: light(kit, BUZZER)[0] == "oneshot", what="the buzzer beeps")
         assert kit.stands("done")
         kit.guest.run("systemctl stop ailasd")
-        assert light(kit) == found
+        assert [light(kit, name) for name in (LIGHT, BUZZER)] == found
     kit.guest.run(SETUP, within=SETUP_S)
     kit.assert_whole(md5s_of(entries))
 
 
-def light(kit: GuestKit) -> tuple[str, str]:
+def light(kit: GuestKit, name: str) -> tuple[str, str]:
     """Its trigger and its brightness."""
-    triggers, brightness = kit.guest.run(f"cd '/sys/class/leds/{LIGHT}'; cat trigger brightness").splitlines()
+    triggers, brightness = kit.guest.run(f"cd /sys/class/leds/{name}; cat trigger brightness").splitlines()
     return triggers.partition("[")[2].partition("]")[0], brightness
