@@ -29,7 +29,8 @@ MODULES = """
     arch crypto lib block mm fs virt drivers/block drivers/char drivers/cdrom drivers/hid drivers/input
     drivers/leds drivers/mmc drivers/scsi drivers/usb drivers/virtio
     drivers/net/virtio_net.ko drivers/net/net_failover.ko drivers/net/wireguard
-    net/9p net/core net/802 net/unix net/ipv4/tcp_bbr.ko net/ipv4/udp_tunnel.ko net/ipv6/ip6_udp_tunnel.ko
+    net/9p net/core net/802 net/unix net/ipv4/tcp_bbr.ko net/ipv4/tcp_diag.ko net/ipv4/inet_diag.ko
+    net/ipv4/udp_tunnel.ko net/ipv6/ip6_udp_tunnel.ko
     """
 """Of the kernel's module tree: a fifth of its 400 MB, in which everything is that QEMU's devices want."""
 FIRST_MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")  # until the disk can be mounted
