@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,7 +23,7 @@ from ailasd.model import Card, CardFile, Kind
 from ailasd.sources import is_system_folder, kind_of, printable, raw_name, unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
@@ -109,9 +109,10 @@ class FolderSource:
         while pending:
             folder = pending.pop()
             try:
-                with self._folder(folder.components) as fd:
-                    around = folder.around_those_in_it(fd)
-                    for file in _entries(fd, folder.path, only_dcim):
+                with self._folder(folder.components) as fd, os.scandir(fd) as entries:
+                    first, others = _peeked(entries)
+                    around = folder.around_those_in_it(first)
+                    for file in _entries(chain(first, others), folder.path, only_dcim):
                         if not isinstance(file, bytes):
                             yield file
                             continue
@@ -313,57 +314,71 @@ class _Folder(NamedTuple):
     path: str = ""
     around: frozenset[int] = frozenset()
 
-    def around_those_in_it(self, fd: int) -> frozenset[int]:
-        """What tells this folder (open as ``fd``) and those around it from a folder in it.
+    def around_those_in_it(self, first: list[os.DirEntry[str]]) -> frozenset[int]:
+        """What tells this folder (of these entries, see ``_told_by``) and those around it from a folder in it.
 
         Raises:
             Unreadable: it is one of those around it, once more: a FAT can be damaged so. Each turn would have all its
                 pictures again, under other paths. The kernel ends such a loop itself (ELOOP), other drivers do not.
         """
-        told = _told_by(fd)
+        told = _told_by(first)
         if told in self.around:
             raise Unreadable(f"{self.path} contains itself")
         return self.around if told is None else self.around | {told}
 
 
-def _told_by(fd: int) -> int | None:
+def _peeked(entries: Iterator[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], Iterator[os.DirEntry[str]]]:
+    """The first entries of a folder, one more than are compared, and the others; an error comes after what was read."""
+    first: list[os.DirEntry[str]] = []
+    try:
+        for entry in islice(entries, MAX_COMPARED + 1):
+            first.append(entry)  # noqa: PERF402  (what was read before an error counts)
+    except OSError as error:
+        return first, _raising(error)
+    return first, entries
+
+
+def _raising(error: OSError) -> Iterator[os.DirEntry[str]]:
+    raise error
+    yield
+
+
+def _told_by(first: list[os.DirEntry[str]]) -> int | None:
     """What tells a folder from every other: names, sizes and times of all that is in it.
 
     None if it has no folders and so cannot contain itself, or too much or too little in it to be compared.
     """
-    with suppress(OSError), os.scandir(fd) as entries:
-        first = list(islice(entries, MAX_COMPARED + 1))
+    with suppress(OSError):
         if 1 < len(first) <= MAX_COMPARED and any(entry.is_dir(follow_symlinks=False) for entry in first):
             found = ((entry.name, entry.stat(follow_symlinks=False)) for entry in first)
             return hash(tuple((name, about.st_size, about.st_mtime_ns) for name, about in found))
     return None
 
 
-def _entries(fd: int, above: str, only_dcim: bool) -> Iterator[CardFile | bytes]:
-    """What is in a folder: files, and the names of folders to look into.
+def _entries(entries: Iterable[os.DirEntry[str]], above: str, only_dcim: bool) -> Iterator[CardFile | bytes]:
+    """What a folder's entries are: files, and the names of folders to look into.
 
     A damaged FAT can have a name twice, of which only the first can be opened: the second is ``UNREADABLE``.
     """
     seen: set[str] = set()  # of pictures and folders only: there may be a million others
     picture = Kind.PICTURE  # looked up once: a card may have a hundred thousand
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            name = entry.name
-            if _is_folder(entry):
-                if is_system_folder(name):
-                    yield CardFile(f"{above}{printable(name)}/", 0, 0, Kind.HIDDEN)
-                elif name in seen:
-                    path = f"{above}{printable(name)}/"
-                    yield CardFile(path, 0, 0, unreadable(path, only_dcim=only_dcim))
-                else:
-                    seen.add(name)
-                    yield os.fsencode(name)
-            elif file := _as_file(entry, above, only_dcim):
-                if file.kind is picture:
-                    if name in seen:
-                        file = CardFile(file.path, 0, 0, Kind.UNREADABLE)
-                    seen.add(name)
-                yield file
+    for entry in entries:
+        name = entry.name
+        if _is_folder(entry):
+            if is_system_folder(name):
+                yield CardFile(f"{above}{printable(name)}/", 0, 0, Kind.HIDDEN)
+            elif name in seen:
+                path = f"{above}{printable(name)}/"
+                yield CardFile(path, 0, 0, unreadable(path, only_dcim=only_dcim))
+            else:
+                seen.add(name)
+                yield os.fsencode(name)
+        elif file := _as_file(entry, above, only_dcim):
+            if file.kind is picture:
+                if name in seen:
+                    file = CardFile(file.path, 0, 0, Kind.UNREADABLE)
+                seen.add(name)
+            yield file
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
