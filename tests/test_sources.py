@@ -428,6 +428,29 @@ def test_eio_of_one_file_and_of_all(tmp_path, when, expected):
     assert done.stdout.split() == expected
 
 
+LIST_ALL = """
+import sys
+from pathlib import Path
+from ailasd.sources.folder import FolderSource
+for file in FolderSource(Path(sys.argv[1])).listing():
+    print(file.kind, file.path)
+"""
+
+
+@pytest.mark.skipif(not Path("/usr/bin/strace").exists(), reason="needs strace (apt install strace)")
+def test_eio_in_the_middle_of_a_folder(tmp_path):
+    """Of a folder that can be listed only in part, that part is there, and the folder itself as unreadable."""
+    card = tmp_path / "card"
+    make_files(card, {f"DCIM/100GOPRO/G001000{n}.JPG": b"x" * 100 for n in range(4)})
+    fault = ["strace", "-f", "-o", "/dev/null", "-e", "inject=getdents64:error=EIO:when=2"]  # the first has all four
+    done = subprocess.run(
+        [*fault, "-P", str(card / "DCIM/100GOPRO"), sys.executable, "-c", LIST_ALL, str(card)],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    there = [f"picture DCIM/100GOPRO/G001000{n}.JPG" for n in range(4)]
+    assert sorted(done.stdout.splitlines()) == [*there, "unreadable DCIM/100GOPRO/"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_read_only_card(tmp_path):
     """A write-protected card is read like any other; removing from it needs a human."""
