@@ -127,7 +127,7 @@ class Confirming:
     def _done(self, sequence: Sequence) -> None:
         self._drives.looked(sequence.id, again_in=None)
         outcome = self._drives.outcome(sequence.id)
-        if outcome["queued"]:
+        if outcome["to_come"]:
             self._journal.tell(Event.SEQUENCE_PUBLISHED_EARLY, drive=sequence.drive, **outcome)
         elif outcome["confirmed"] or outcome["refused"]:  # else others had it all, and their sets are looked at next
             self._journal.tell(Event.SEQUENCE_CONFIRMED, drive=sequence.drive, title=sequence.title, **outcome)

@@ -161,7 +161,7 @@ class Event(StrEnum):
     # does the server have it?
     SEQUENCE_PUBLISHED_EARLY = (
         "sequence_published_early",
-        "Drive {drive}: {confirmed} confirmed and to be seen all along the way, {queued} follow; see {link}.",
+        "Drive {drive}: {confirmed} confirmed and to be seen all along the way, {to_come} follow; see {link}.",
     )
     PICTURE_CONFIRMED = "picture_confirmed", "{picture} is confirmed: the server holds it.", "debug"
     SEQUENCE_CONFIRMED = "sequence_confirmed", "Drive {drive}: {confirmed} confirmed, {refused} refused; see {link}."

@@ -26,8 +26,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from instance import default_home
 
-from ailasd.setting_up.installing import SMALL
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -101,7 +99,7 @@ def memory_mb(process: int, what: str) -> float:
 def base_python() -> Path:
     """The Python of a venv with the base dependencies of ``pyproject.toml`` alone; ``base_env`` adds this checkout."""
     wanted = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
-    return venv("base", wanted, under=SMALL)  # as `ailasd setup` does it
+    return venv("base", wanted)
 
 
 def base_env() -> dict[str, str]:
@@ -109,17 +107,14 @@ def base_env() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
 
 
-def venv(name: str, packages: Sequence[str], *, under: Sequence[str] = ()) -> Path:
-    """The Python of a venv in the tests' cache folder with these packages; made anew when they change.
-
-    ``under``: the command that pip is run by.
-    """
+def venv(name: str, packages: Sequence[str]) -> Path:
+    """The Python of a venv in the tests' cache folder with these packages; made anew when they change."""
     folder = default_home() / f"bench-{name}-{sys.version_info.major}.{sys.version_info.minor}"
     stamp, wanted = folder / "installed", "\n".join(packages)  # the stamp is written last
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"making {folder}", file=sys.stderr, flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [*under, str(folder / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         subprocess.run([*pip, *packages], check=True)
         stamp.write_text(wanted)
     return folder / "bin/python"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import shutil
 import sqlite3
@@ -549,16 +548,14 @@ def test_the_systems_python_is_asked_whether_it_fits():
 
 @pytest.mark.slow
 def test_a_venv_is_made_from_this_checkout_and_a_failure_leaves_nothing(tmp_path):
-    """Its command works, it holds units and example, is compiled small; of a folder of no wheels nothing is left."""
+    """Its command works, it holds units and example, is compiled; of a folder of no wheels nothing is left."""
     python = sys.executable
     origin = edition.Origin(str(ROOT), None, None, "the checkout")
     said: list[str] = []
     venv = installing.make_venv(origin, tmp_path / "programs", python, said.append)
     assert edition.of_venv(venv) == edition.of_running()
     for compiled in ("ailasd/__pycache__/daemon.*.pyc", "httpx/__pycache__/_client.*.pyc"):
-        (found,) = venv.glob(f"lib/python3.*/site-packages/{compiled}")
-        code = marshal.loads(found.read_bytes()[16:])  # after its head
-        assert {column for _, _, *columns in code.co_positions() for column in columns} == {None}
+        assert list(venv.glob(f"lib/python3.*/site-packages/{compiled}"))
     assert stat.S_IMODE(venv.stat().st_mode) == 0o755
     made = subprocess.run(
         [venv / "bin/python", "-c", "from ailasd.setting_up import files; print(*files.of_systemd())"],

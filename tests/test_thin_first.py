@@ -96,6 +96,21 @@ def test_published_early(make: Make) -> None:
     assert (completed(kit), kit.calls()["create"]) == (2, 1)
 
 
+def test_filled_while_the_thin_pass_is_looked_at(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as whole once, when it is: not at the look during which all the rest was sent."""
+    kit = make(entries=drive(31), upload=ONE)
+    kit.bring_in()
+    send(kit, 4)
+    look(kit)
+    settle = kit.parts.confirming._settle
+    monkeypatch.setattr(kit.parts.confirming, "_settle", lambda *words: (settle(*words), kit.upload())[0])
+    look(kit)
+    assert kit.states() == {State.CONFIRMED: 4, State.SENT: 27}
+    assert Event.SEQUENCE_CONFIRMED not in kit.events()
+    kit.drain()
+    assert kit.events().count(Event.SEQUENCE_CONFIRMED) == 1
+
+
 def test_filled_while_the_server_is_slow(make: Make) -> None:
     """The fill goes on while thin waits for its dispatch: the set is not completed again before that is seen."""
     kit = make(entries=drive(31), upload=ONE)

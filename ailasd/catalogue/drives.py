@@ -283,10 +283,11 @@ class Drives:
         )
 
     def outcome(self, sequence: int) -> dict[str, Any]:
-        """How its pictures stand: confirmed, refused, queued, link."""
+        """How its pictures stand: confirmed, refused, to_come (not proven yet), link."""
         row = self._db.row(
             """SELECT coalesce(sum(state IN ('confirmed', 'cleaned')), 0) AS confirmed,
-               coalesce(sum(state = 'refused'), 0) AS refused, coalesce(sum(state = 'queued'), 0) AS queued,
+               coalesce(sum(state = 'refused'), 0) AS refused,
+               coalesce(sum(state IN ('queued', 'sent')), 0) AS to_come,
                (SELECT web_link FROM sequence WHERE id = :id) AS link FROM picture WHERE sequence = :id""",
             {"id": sequence},
         )

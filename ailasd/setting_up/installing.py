@@ -28,9 +28,6 @@ PYTHONS: Final = ("/usr/bin/python3", "/usr/local/bin/python3")
 INSTALL_S: Final = 3600.0
 """pip over a slow link: 25 MB of wheels at 10 kB/s take 40 minutes."""
 
-SMALL: Final = ("env", "PYTHONNODEBUGRANGES=1")
-"""What is compiled so has only lines for tracebacks, no columns: measured, 4 of 55 MB of what the daemon has loaded."""
-
 CAMERA: Final = "camera"
 """The extra that reads cameras over USB; its one library has no wheel for every machine."""
 
@@ -100,7 +97,7 @@ def _install(pip: list[str], venv: Path, origin: Origin, say: Callable[[str], ob
     # what has no wheel would have to be compiled, for which a kit has neither tools nor time; ailasd itself may come
     # from a checkout
     quietly = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    install = [*SMALL, *pip, "--python", str(venv / "bin/python"), "install", *quietly, *where]
+    install = [*pip, "--python", str(venv / "bin/python"), "install", *quietly, *where]
     with_cameras = not origin.wheels or any(origin.wheels.glob("gphoto2-*.whl"))
     if with_cameras:
         try:
