@@ -118,7 +118,7 @@ class OpenVpn:
             end, "openvpn", "--dev", NAME, "--dev-type", "tun", "--proto", "udp", "--remote", end.there,
             "--port", str(self.port), "--tun-mtu", MTU, "--topology", "subnet",
             "--ifconfig", end.address, "255.255.255.0", "--cert", str(pem), "--key", f"{pem}.key",
-            "--peer-fingerprint", self._fingerprint[not end.first], "--ping", "1", "--ping-restart", "5",
+            "--peer-fingerprint", self._fingerprint[not end.first], "--keepalive", "10", "60",
             *(("--tls-server", "--dh", "none") if end.first else ("--tls-client",)),
         )  # fmt: skip
         until_there(end, "ip", "-oneline", "-4", "address", "show", "dev", NAME, "up")
