@@ -14,16 +14,17 @@ import os
 import re
 import stat
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from ailasd.errors import AilasdError, Changing, NeedsHuman, SourceGone, Unreadable
-from ailasd.model import Card, CardFile, Kind
-from ailasd.sources import is_system_folder, kind_of, printable, raw_name, unreadable
+from ailasd.model import Card, CardFile
+from ailasd.sources import printable, raw_name, unreadable
+from ailasd.sources.entries import GONE, Folder, described, mtime_ns, peeked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
@@ -37,8 +38,6 @@ MAX_PATH: Final = 4096
 file, and 10 000 such files would fill the memory of a small Pi."""
 MAX_FOLDERS: Final = 100_000
 """Folders that wait to be looked into: 30 MB of memory. DCF numbers them from 100 to 999."""
-MAX_COMPARED: Final = 4096
-"""Entries of a folder that is compared with those around it; a camera's has 999."""
 MAX_TEXT: Final = 64
 """Characters of what a card says about itself, before people."""
 _VERSION_BYTES: Final = 64 * 1024
@@ -49,7 +48,6 @@ _INSIDE: Final = _FOLDER | os.O_NOFOLLOW
 # NONBLOCK: a FIFO that took the place of the file must not hang us.
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _HANDLE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_GONE: Final = frozenset({errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN})
 
 
 class FolderSource:
@@ -105,20 +103,20 @@ class FolderSource:
 
     def _walk(self) -> Iterator[CardFile]:
         only_dcim = self._has_dcim()
-        pending = [_Folder()]
+        pending = [Folder()]
         while pending:
             folder = pending.pop()
             try:
                 with self._folder(folder.components) as fd, os.scandir(fd) as entries:
-                    first, others = _peeked(entries)
+                    first, others = peeked(entries)
                     around = folder.around_those_in_it(first)
-                    for file in _entries(chain(first, others), folder.path, only_dcim):
+                    for file in described(chain(first, others), folder.path, only_dcim):
                         if not isinstance(file, bytes):
                             yield file
                             continue
                         path = f"{folder.path}{printable(file)}/"
                         if len(pending) < MAX_FOLDERS and len(path) <= MAX_PATH:
-                            pending.append(_Folder((*folder.components, file), path, around))
+                            pending.append(Folder((*folder.components, file), path, around))
                         else:
                             yield CardFile(path, 0, 0, unreadable(path, only_dcim=only_dcim))
             except (OSError, Unreadable) as error:
@@ -127,7 +125,7 @@ class FolderSource:
                 if not folder.components and not pending:  # one broken entry of the top folder may hide all others
                     if not only_dcim:
                         raise Unreadable(f"the card's top folder cannot be read: {error}") from error
-                    pending.append(_Folder((b"DCIM",), "DCIM/"))
+                    pending.append(Folder((b"DCIM",), "DCIM/"))
                 path = folder.path or "/"
                 yield CardFile(path, 0, 0, unreadable(path, only_dcim=only_dcim))
 
@@ -219,7 +217,7 @@ class FolderSource:
         """
         if not isinstance(error, OSError):
             return isinstance(error, SourceGone)
-        if error.errno in _GONE or self._gone_top():
+        if error.errno in GONE or self._gone_top():
             return True
         return error.errno == errno.EIO and self._witness not in {None, file} and not self._witness_speaks()
 
@@ -307,108 +305,6 @@ class _CardStream(io.RawIOBase):
         super().close()
 
 
-class _Folder(NamedTuple):
-    """A folder that waits to be looked into: the way to it, the same written down, what tells those around it."""
-
-    components: tuple[bytes, ...] = ()
-    path: str = ""
-    around: frozenset[int] = frozenset()
-
-    def around_those_in_it(self, first: list[os.DirEntry[str]]) -> frozenset[int]:
-        """What tells this folder (of these entries, see ``_told_by``) and those around it from a folder in it.
-
-        Raises:
-            Unreadable: it is one of those around it, once more: a FAT can be damaged so. Each turn would have all its
-                pictures again, under other paths. The kernel ends such a loop itself (ELOOP), other drivers do not.
-        """
-        told = _told_by(first)
-        if told in self.around:
-            raise Unreadable(f"{self.path} contains itself")
-        return self.around if told is None else self.around | {told}
-
-
-def _peeked(entries: Iterator[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], Iterator[os.DirEntry[str]]]:
-    """The first entries of a folder, one more than are compared, and the others; an error comes after what was read."""
-    first: list[os.DirEntry[str]] = []
-    try:
-        for entry in islice(entries, MAX_COMPARED + 1):
-            first.append(entry)  # noqa: PERF402  (what was read before an error counts)
-    except OSError as error:
-        return first, _raising(error)
-    return first, entries
-
-
-def _raising(error: OSError) -> Iterator[os.DirEntry[str]]:
-    raise error
-    yield
-
-
-def _told_by(first: list[os.DirEntry[str]]) -> int | None:
-    """What tells a folder from every other: names, sizes and times of all that is in it.
-
-    None if it has no folders and so cannot contain itself, or too much or too little in it to be compared.
-    """
-    with suppress(OSError):
-        if 1 < len(first) <= MAX_COMPARED and any(entry.is_dir(follow_symlinks=False) for entry in first):
-            found = ((entry.name, entry.stat(follow_symlinks=False)) for entry in first)
-            return hash(tuple((name, about.st_size, about.st_mtime_ns) for name, about in found))
-    return None
-
-
-def _entries(entries: Iterable[os.DirEntry[str]], above: str, only_dcim: bool) -> Iterator[CardFile | bytes]:
-    """What a folder's entries are: files, and the names of folders to look into.
-
-    A damaged FAT can have a name twice, of which only the first can be opened: the second is ``UNREADABLE``.
-    """
-    seen: set[str] = set()  # of pictures and folders only: there may be a million others
-    picture = Kind.PICTURE  # looked up once: a card may have a hundred thousand
-    for entry in entries:
-        name = entry.name
-        if _is_folder(entry):
-            if is_system_folder(name):
-                yield CardFile(f"{above}{printable(name)}/", 0, 0, Kind.HIDDEN)
-            elif name in seen:
-                path = f"{above}{printable(name)}/"
-                yield CardFile(path, 0, 0, unreadable(path, only_dcim=only_dcim))
-            else:
-                seen.add(name)
-                yield os.fsencode(name)
-        elif file := _as_file(entry, above, only_dcim):
-            if file.kind is picture:
-                if name in seen:
-                    file = CardFile(file.path, 0, 0, Kind.UNREADABLE)
-                seen.add(name)
-            yield file
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is one; a broken entry is not (``_as_file`` asks again, and tells what that means)."""
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
-
-
-def _as_file(entry: os.DirEntry[str], above: str, only_dcim: bool) -> CardFile | None:
-    """Describe an entry that is no folder; None if it vanished since its folder was read."""
-    path = above + printable(entry.name)
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno in _GONE:
-            raise
-        return CardFile(path, 0, 0, unreadable(path, only_dcim=only_dcim))  # a broken directory entry
-    size = found.st_size
-    return CardFile(path, size, _mtime_ns(found), kind_of(path, size, found.st_mode, only_dcim=only_dcim))
-
-
-def _mtime_ns(found: os.stat_result) -> int:
-    """The time of change, within what 64 bits hold (from 1677 to 2262): ext4 goes on to 2446, others do for ever."""
-    return min(max(found.st_mtime_ns, -(1 << 63)), (1 << 63) - 1)
-
-
 def _unlink(file: CardFile, name: bytes, folder: int) -> None:
     try:
         os.unlink(name, dir_fd=folder)
@@ -422,7 +318,7 @@ def _same_file(file: CardFile, found: os.stat_result) -> None:
     """Raise unless this is the regular file that was listed."""
     if not stat.S_ISREG(found.st_mode):
         raise Unreadable(f"{file.path} is no regular file")
-    if (found.st_size, _mtime_ns(found)) != (file.size, file.mtime_ns):
+    if (found.st_size, mtime_ns(found)) != (file.size, file.mtime_ns):
         raise Changing(f"{file.path} changed since it was listed")
 
 
