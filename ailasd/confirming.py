@@ -244,7 +244,7 @@ class Confirming:
         if status.errors is not None and status.errors <= picture.repairs:
             return 1  # not all of our tries had their turn yet
         said = status.process_error or "it does not say why"
-        self._refuse(picture, "broken", f"the server cannot process it: {said}")
+        self._refuse(picture, "not_processed", f"the server cannot process it: {said}")
         return 0
 
     def _refuse(self, picture: Picture, reason: str, why: str) -> None:

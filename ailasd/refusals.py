@@ -24,7 +24,7 @@ REFUSALS: Final[Mapping[str, str]] = {
     "id_conflict": N_("its name is taken there"),
     "other_error": N_("an error of its own"),
     # our own verdicts over what it does
-    "broken": N_("it cannot process the picture"),
+    "not_processed": N_("it cannot process the picture"),
     "gave_up": N_("it failed over the picture again and again"),
     "lost": N_("it lost the picture twice"),
     "not_completed": N_("it lies in another account's set, which was never completed"),

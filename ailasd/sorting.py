@@ -42,7 +42,7 @@ UNCHECKED: Final = (
 REPORTS_DUE: Final = "reports_due"
 """The fact that says which drives were sorted since their report was written, as JSON: a list of drives."""
 
-_MAY_BE_THERE: Final = frozenset({"gave_up", "broken", "lost"})
+_MAY_BE_THERE: Final = frozenset({"gave_up", "not_processed", "lost"})
 
 
 def may_be_there(picture: Picture) -> bool:

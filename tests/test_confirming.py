@@ -201,7 +201,7 @@ def test_broken(make: Make) -> None:
     kit.receiver.store.prepare = partial(_fails_again, kit.receiver.store)  # type: ignore[method-assign]
     kit.drain(rounds=200)
     assert kit.states() == {State.CONFIRMED: 2, State.REFUSED: 1}
-    assert kit.reasons() == {"broken": 1}
+    assert kit.reasons() == {"not_processed": 1}
     assert kit.calls()["prepare"] == len(REPAIR_WITHIN_S)
     assert (kit.clock.now() - began).total_seconds() > sum(REPAIR_WITHIN_S)
     (why,) = (row["why"] for row in kit.rows() if row["why"])

@@ -354,7 +354,9 @@ def test_undecodable_pictures_do_not_hold_up_the_others(kit, monkeypatch):
     kit.settle()
     assert set(kit.server.daemons.alive("worker")) != workers
     kit.assert_confirmed_once(good)
-    assert [(row["state"], row["reason"], row["repairs"]) for row in kit.rows(bad)] == [("refused", "broken", 1)] * 2
+    assert [(row["state"], row["reason"], row["repairs"]) for row in kit.rows(bad)] == [
+        ("refused", "not_processed", 1)
+    ] * 2
 
 
 # -- people in between -------------------------------------------------------------------------------------------------
@@ -445,4 +447,4 @@ def test_a_truncated_picture_is_only_sent_when_a_person_says_so(kit, monkeypatch
     assert kit.parts.sorting.release([cut]) == 1
     kit.settle()
     (row,) = kit.rows([cut.md5])
-    assert (row["state"], row["reason"], row["repairs"]) == ("refused", "broken", 1)
+    assert (row["state"], row["reason"], row["repairs"]) == ("refused", "not_processed", 1)

@@ -12,6 +12,7 @@ from ailasd.language import translations
 from ailasd.needs import what_is_needed, what_was_reported
 from ailasd.refusals import ISSUES, REFUSALS
 from ailasd.status import Count
+from ailasd.wording import REASONS
 
 ROOT = Path(ailasd.__file__).parent
 
@@ -37,8 +38,13 @@ def given(module: str) -> set[str]:
 def test_each_reason_of_ours_has_its_words() -> None:
     """No label of the program's is shown to a person as it is."""
     reasons = set().union(*map(given, ("panoramax/trouble.py", "uploading.py", "confirming.py")))
-    assert {"too_large", "excluded_area", "refused", "gave_up", "lost", "broken", "not_completed"} <= reasons
+    assert {"too_large", "excluded_area", "refused", "gave_up", "lost", "not_processed", "not_completed"} <= reasons
     assert reasons - {"copy_lost"} <= set(REFUSALS)  # which is held, not refused
+
+
+def test_a_reason_means_one_thing() -> None:
+    """Held or refused for it, a picture is spoken of in the same words everywhere; only what both lack is the same."""
+    assert REFUSALS.keys() & REASONS.keys() == {"no_position", "no_date"}
 
 
 def test_each_reason_of_the_servers_has_its_words() -> None:

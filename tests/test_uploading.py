@@ -156,7 +156,7 @@ def test_what_the_server_could_not_decode_is_not_sent_again(make: Make) -> None:
         hand.hold(Choice())
         hand.release(Choice())
     kit.drain()
-    assert (kit.picture().state, kit.picture().reason) == (State.REFUSED, "broken")
+    assert (kit.picture().state, kit.picture().reason) == (State.REFUSED, "not_processed")
     assert kit.calls()["send"] == 1
 
 
