@@ -29,13 +29,16 @@ PICTURE = "DCIM/100GOPRO/G0010001.JPG"
 LARGE = 24 << 20
 """Bytes of a file that cannot have been read ahead."""
 
-HEAD = """
+OURS = " /dev/loop2"
+"""How the lab's cards appear among the mounts: the machine's own loop devices have lower numbers (``FIRST_LOOP``)."""
+
+HEAD = f"""
 import os, sys
 from pathlib import Path
 from ailasd import errors
 from ailasd.cards import Medium, MediumKind
 from ailasd.cards.mounting import Mounting
-def where(): return [line.split()[4:6] for line in open("/proc/self/mountinfo") if " /dev/loop" in line]
+def where(): return [line.split()[4:6] for line in open("/proc/self/mountinfo") if "{OURS}" in line]
 def wait(): sys.stdin.readline()
 medium = Medium("1", MediumKind.CARD, sys.argv[1], "Lab Reader", Path(sys.argv[1]).name, "ext4",
                 size=int(sys.argv[2]), write_protected=sys.argv[3] == "True")
@@ -56,7 +59,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def _as_it_was(lab: Lab) -> Iterator[None]:
     """Nothing is mounted after a test, and no mount point is left."""
     yield
-    assert lab.mounts(" /dev/loop") == []
+    assert lab.mounts(OURS) == []
     assert lab.run("ls", "/run/ailasd-cards") == ""
 
 
@@ -510,7 +513,7 @@ def test_a_left_mount_is_not_read_as_the_card(lab: Lab, no_udisks: None):
             lab, card, f"""
 with mounting.mounted(medium) as root:
     print((root / "{PICTURE}").read_text())
-    print([line.split()[5] for line in open("/proc/self/mountinfo") if " /dev/loop" in line])
+    print([line.split()[5] for line in open("/proc/self/mountinfo") if "{OURS}" in line])
 print(where())
 """)  # fmt: skip
     assert (text, after) == ("picture", "[]")
