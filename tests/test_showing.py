@@ -15,6 +15,7 @@ import time
 import wave
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,10 +47,12 @@ def soon(so: Callable[[], object], within_s: float = 10.0) -> bool:
 
 # -- light ------------------------------------------------------------------------------------------------------------
 @pytest.fixture
-def led(tmp_path: Path) -> Iterator[LedInSysfs]:
-    made = LedInSysfs(tmp_path / "ACT")
-    yield made
-    made.close()
+def led() -> Iterator[LedInSysfs]:
+    """In memory, as sysfs is: a busy disk would hold up its renames for longer than a beep is."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        made = LedInSysfs(Path(folder, "ACT"))
+        yield made
+        made.close()
 
 
 def lit(sign: Sign) -> tuple[str, ...]:
