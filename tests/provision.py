@@ -39,8 +39,8 @@ def install(home: Path) -> None:
         install_postgresql(str(missing))
     install_strace()
     install_lab_programs()
-    install_apart(server_programs(home), SERVER)
-    install_apart(provider_programs(home), PROVIDER)
+    install_apart(server_programs(home), ["install", SERVER])
+    install_apart(provider_programs(home), ["install", PROVIDER])
     install_judges(home)
     user = database_user()
     if user and subprocess.run(["test", "-x", home], user=user, check=False).returncode:
@@ -208,18 +208,19 @@ def provider_programs(home: Path) -> Path:
     return home / f"provider-{sys.version_info.major}.{sys.version_info.minor}/bin"
 
 
-def install_apart(programs: Path, wanted: str) -> None:
-    """Have a server in its own venv: its pins (Pillow, pydantic, requests) are not ours.
+def install_apart(programs: Path, *wanted: list[str]) -> None:
+    """Have in a venv of its own what pip makes of these words: its pins (Pillow, pydantic, click) are not ours.
 
     Raises:
         Unavailable: no venv module, or pip failed.
     """
     stamp = programs.parent / "installed"  # written last: a killed installation starts again
-    if stamp.exists() and stamp.read_text() == wanted:
+    if stamp.exists() and stamp.read_text() == str(wanted):
         return
     checked([sys.executable, "-m", "venv", "--clear", str(programs.parent)])
-    checked([str(programs / "pip"), "install", "--quiet", "--disable-pip-version-check", wanted])
-    stamp.write_text(wanted)
+    for words in wanted:
+        checked([str(programs / "pip"), "--quiet", "--disable-pip-version-check", *words])
+    stamp.write_text(str(wanted))
 
 
 def judges(home: Path) -> Path:
@@ -234,14 +235,8 @@ def install_judges(home: Path) -> None:
         Unavailable: no venv module, or pip failed.
     """
     folder = judges(home)
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == f"{MHL} {AXE}":
-        return
-    checked([sys.executable, "-m", "venv", "--clear", str(folder)])
-    pip = [str(folder / "bin/pip"), "--quiet", "--disable-pip-version-check"]
-    checked([*pip, "install", MHL])
-    checked([*pip, "install", "--no-deps", AXE])
-    checked([*pip, "download", "--no-deps", "--no-binary=ascmhl", f"--dest={folder}", MHL])  # only there its schema is
+    source_of_mhl = ["download", "--no-deps", "--no-binary=ascmhl", f"--dest={folder}", MHL]  # only there its schema is
+    install_apart(folder / "bin", ["install", MHL], ["install", "--no-deps", AXE], source_of_mhl)
     (source,) = folder.glob("ascmhl-*.tar.gz")
     name = source.name.removesuffix(".tar.gz")
     with tarfile.open(source) as archive:
@@ -250,7 +245,6 @@ def install_judges(home: Path) -> None:
         (folder / "ASCMHL.xsd").write_bytes(schema.read())
     (axe,) = folder.glob("lib/python3*/site-packages/axe_playwright_python/axe.min.js")
     shutil.copyfile(axe, folder / "axe.min.js")
-    stamp.write_text(f"{MHL} {AXE}")
 
 
 def checked(command: Sequence[str]) -> str:

@@ -85,6 +85,7 @@ class Roads:
         self._tunnel = tunnel(folder)
         self._delay_s = delay_s
         self._stack = ExitStack()
+        self._near = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -106,13 +107,13 @@ class Roads:
                 self._start(*inside(self.world), *delay, str(self._delay_s), UPLINK_END, "203.0.113.1", "203.0.113.2")
             else:
                 far = tunnels.End(self.end, SERVER, UPLINK_END, "198.51.100.2", "far0", first=True)
-            stack.callback(self._tunnel.lay(far))
+            stack.enter_context(self._tunnel.end(far))
             door = self._folder / "door"  # a socket in the file system leads out of a network namespace
             port = self._instance.url.rsplit(":", 1)[1]
             self.doorway = stack.enter_context(Doorway(door, int(port)))
             self.lead_to(door)
+            stack.enter_context(self._near)
             self.tunnel_on()
-            stack.callback(self.tunnel_off)
             self._stack = stack.pop_all()
         return self
 
@@ -147,12 +148,11 @@ class Roads:
     def tunnel_on(self) -> None:
         """Switch the VPN on."""
         near = tunnels.End(self.kit, "10.99.0.2", "198.51.100.2", UPLINK_END, "up0", first=False)
-        self._take_away = self._tunnel.lay(near)
+        self._near.enter_context(self._tunnel.end(near))
 
     def tunnel_off(self) -> None:
         """Switch the VPN off: its interface is gone, as with wg-quick."""
-        self._take_away()
-        self._take_away = nothing
+        self._near.close()
 
     def tunnel_down(self, *, down: bool = True) -> None:
         """Let the interface be there, but down."""
@@ -206,7 +206,3 @@ class Roads:
 def ailasd(roads: Roads, *arguments: str) -> list[str]:
     """The command line that runs ailasd in the kit's network."""
     return [*inside(roads.kit), sys.executable, "-m", "ailasd", *arguments]
-
-
-def nothing() -> None:
-    """What there is to take away of a tunnel that is off."""

@@ -169,7 +169,12 @@ def test_mhl(kit: Kit):
         db.conn.execute("UPDATE picture SET copy = NULL WHERE id = 1")
     done = export(kit, "mhl")
     assert done.stderr == "Left out: 1 of which we have no copy any more.\n"
-    assert len(ET.fromstring(done.stdout).findall(f"{MHL}hashes/{MHL}hash")) == 6
+    hashes = ET.fromstring(done.stdout).findall(f"{MHL}hashes/{MHL}hash")
+    assert len(hashes) == 6
+    for one in hashes:
+        path, md5 = one
+        copy = kit.parts.storage.path_of(path.text or "").read_bytes()
+        assert (int(path.get("size") or 0), md5.text) == (len(copy), hashlib.md5(copy).hexdigest())
     file = kit.tmp / "copies.mhl"
     file.write_text(done.stdout)
     schema = judges(default_home()) / "ASCMHL.xsd"

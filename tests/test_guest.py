@@ -280,9 +280,8 @@ def test_through_wireguard(kit):
 def test_bbr_after_setup(kit):
     """What is sent goes at the pace of what arrives: set-up allows that to the service, which asks for it."""
     of_the_service = f"ss -Htinp dst {SERVER}:{kit.port} | grep -A1 ailasd"
-    look = (
-        f"while ! {of_the_service} | grep -w bbr > /run/bbr; do sleep 0.2; done"  # they are gone after a second or two
-    )
+    # its connections are gone after a second or two
+    look = f"while ! {of_the_service} | grep -w bbr > /run/bbr; do sleep 0.2; done"
     kit.guest.run(f"systemd-run --quiet --unit=look-for-bbr sh -c '{look}'")
     kit.assert_whole(kit.drop(kit.drive(6)))
     assert kit.guest.run("systemctl stop look-for-bbr; cat /run/bbr")

@@ -140,6 +140,7 @@ def test_claimed_by_somebody_who_logs_in(real: Real, tmp_path: Path) -> None:
             for field, text in (("login", NAME), ("password", "?"), ("password", PASSWORD), ("answer", "accept")):
                 assert running.poll() is None
                 (form,) = forms_of(page.text)
+                assert field in form  # a wrong password leads to the same form again
                 page = followed(browser, browser.post(page.url, data={**form, field: text}))
         out, said = running.communicate(timeout=60)
         assert (running.returncode, out) == (0, "")

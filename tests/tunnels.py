@@ -9,14 +9,16 @@ measures.
 from __future__ import annotations
 
 import subprocess
-import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from daemons import wait
 from namespaces import inside, sh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 NAME: Final = "vpn0"
@@ -48,15 +50,33 @@ class End:
     def run(self, *command: str) -> str:
         return sh(*inside(self.pid), *command)
 
+    def addressed(self) -> None:
+        """The interface is there: give it its address, and have it up."""
+        self.run("ip", "address", "add", f"{self.address}/24", "dev", NAME)
+        self.run("ip", "link", "set", NAME, "up")
+
+    @contextmanager
+    def program(self, *command: str, there: tuple[str, ...]) -> Iterator[None]:
+        """Runs until the block ends, and its interface with it; begins when ``there`` has something to say."""
+        words = ["setpriv", "--pdeathsig", "KILL", *inside(self.pid)]  # it ends with the tests, however they end
+        says = [*inside(self.pid), *there]
+        with subprocess.Popen([*words, *command], stdout=subprocess.DEVNULL) as running:
+            try:
+                assert wait(lambda: bool(subprocess.run(says, capture_output=True, check=False).stdout), 10), command
+                yield
+            finally:
+                running.terminate()
+
 
 class Tunnel(Protocol):
-    """A kind of tunnel, of which one is laid; what ``lay`` gives back takes that end away."""
+    """A kind of tunnel, of which one is laid, end by end."""
 
     port: int
     """Of the UDP that its packets are in."""
 
     def __init__(self, folder: Path) -> None: ...
-    def lay(self, end: End) -> Callable[[], object]: ...
+    def end(self, end: End, /) -> AbstractContextManager[None]:
+        """It is there until the block ends."""
 
 
 class Vxlan:
@@ -67,11 +87,13 @@ class Vxlan:
     def __init__(self, folder: Path) -> None:
         pass
 
-    def lay(self, end: End) -> Callable[[], object]:
+    @contextmanager
+    def end(self, end: End) -> Iterator[None]:
         end.run("ip", "link", "add", NAME, "mtu", MTU, "type", "vxlan", "id", "7", "local", end.here,
                 "remote", end.there, "dstport", str(self.port), "dev", end.device)  # fmt: skip
-        addressed(end)
-        return lambda: end.run("ip", "link", "delete", NAME)
+        end.addressed()
+        yield
+        end.run("ip", "link", "delete", NAME)
 
 
 class WireGuard:
@@ -87,15 +109,15 @@ class WireGuard:
             self._private[first].write_text(key)
             self._public[first] = sh("wg", "pubkey", said=key).strip()
 
-    def lay(self, end: End) -> Callable[[], object]:
-        program = started(end, "wireguard-go", "--foreground", NAME)
-        until_there(end, "wg", "show", NAME)
-        end.run("wg", "set", NAME, "private-key", str(self._private[end.first]), "listen-port", str(self.port),
-                "peer", self._public[not end.first], "endpoint", f"{end.there}:{self.port}",
-                "allowed-ips", NETWORK)  # fmt: skip
-        end.run("ip", "link", "set", NAME, "mtu", MTU)
-        addressed(end)
-        return lambda: ended(program)
+    @contextmanager
+    def end(self, end: End) -> Iterator[None]:
+        with end.program("wireguard-go", "--foreground", NAME, there=("wg", "show", NAME)):
+            end.run("wg", "set", NAME, "private-key", str(self._private[end.first]), "listen-port", str(self.port),
+                    "peer", self._public[not end.first], "endpoint", f"{end.there}:{self.port}",
+                    "allowed-ips", NETWORK)  # fmt: skip
+            end.run("ip", "link", "set", NAME, "mtu", MTU)
+            end.addressed()
+            yield
 
 
 class OpenVpn:
@@ -112,39 +134,13 @@ class OpenVpn:
             said = sh("openssl", "x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256")
             self._fingerprint[first] = said.strip().partition("=")[2]
 
-    def lay(self, end: End) -> Callable[[], object]:
+    def end(self, end: End) -> AbstractContextManager[None]:
         pem = self._certificate[end.first]
-        program = started(
-            end, "openvpn", "--dev", NAME, "--dev-type", "tun", "--proto", "udp", "--remote", end.there,
+        return end.program(
+            "openvpn", "--dev", NAME, "--dev-type", "tun", "--proto", "udp", "--remote", end.there,
             "--port", str(self.port), "--tun-mtu", MTU, "--topology", "subnet",
             "--ifconfig", end.address, "255.255.255.0", "--cert", str(pem), "--key", f"{pem}.key",
             "--peer-fingerprint", self._fingerprint[not end.first], "--keepalive", "10", "60",
             *(("--tls-server", "--dh", "none") if end.first else ("--tls-client",)),
+            there=("ip", "-oneline", "-4", "address", "show", "dev", NAME, "up"),
         )  # fmt: skip
-        until_there(end, "ip", "-oneline", "-4", "address", "show", "dev", NAME, "up")
-        return lambda: ended(program)
-
-
-def addressed(end: End) -> None:
-    end.run("ip", "address", "add", f"{end.address}/24", "dev", NAME)
-    end.run("ip", "link", "set", NAME, "up")
-
-
-def started(end: End, *command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*inside(end.pid), *command], stdout=subprocess.DEVNULL)
-
-
-def ended(program: subprocess.Popen[bytes]) -> None:
-    """Its interface goes with it."""
-    program.terminate()
-    program.wait(10)
-
-
-def until_there(end: End, *command: str) -> None:
-    """Wait until that command succeeds and says something."""
-    for _ in range(100):
-        done = subprocess.run([*inside(end.pid), *command], capture_output=True, timeout=10, check=False)
-        if done.returncode == 0 and done.stdout:
-            return
-        time.sleep(0.05)
-    raise AssertionError(done.stderr)
