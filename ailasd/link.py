@@ -72,6 +72,7 @@ class Link:
         self._probe_most = max(probe_every, probe_most)
         self._lock = threading.Lock()
         self._server: Panoramax | None = None
+        self._asked: Panoramax | None = None  # by a probe, which holds the lock meanwhile
         self._open = False
         self._ended = False
         self._failures = 0  # of pictures, since one arrived
@@ -114,6 +115,8 @@ class Link:
 
     def network_changed(self) -> None:
         """Interfaces, addresses or routes changed: whatever we knew of the way is looked at again, at once."""
+        if (asked := self._asked) is not None and self._tunnel_is_another():
+            asked.close()  # before the lock: what was asked in a tunnel that is gone is never answered
         with self._lock:
             self._misses = 0
             self._open = False
@@ -226,28 +229,35 @@ class Link:
     def _know_again(self) -> None:
         """A tunnel that was switched off and on in an instant is another one: our connections went with the old."""
         assert self._tunnel is not None
-        interface = self._tunnel.index()
-        if interface != self._interface:
+        if self._tunnel_is_another():
             if self._interface is not None:
                 self._open, self._next_probe = False, float("-inf")
                 self._hang_up()
-            self._interface = interface
+            self._interface = self._tunnel.index()
+
+    def _tunnel_is_another(self) -> bool:
+        return self._tunnel is not None and self._tunnel.index() != self._interface
 
     def _probe(self) -> None:
         self._last_probe = self._now()
         try:
             if self._server is None:
                 self._server = self._connect()
+            self._asked = self._server
             self._find(self._server)
             self._recognise(self._server)
         except NeedsHuman as error:
             self._needs_human(error)
         except (TryLater, OutOfStep) as error:
+            if self._tunnel_is_another():  # the next look says so
+                return
             self._missed(error, self._misses)
             self._misses += 1
         else:
             self._open, self._misses = True, 0
             self._say(Event.LINK_BACK, "")
+        finally:
+            self._asked = None
 
     def _find(self, server: Panoramax) -> None:
         addresses = server.addresses()

@@ -29,12 +29,13 @@ class FakeTunnel:
     def __init__(self) -> None:
         self.away: str | None = None
         self.past: str | None = None
+        self.number: int | None = 1
 
     def missing(self) -> str | None:
         return self.away
 
-    def index(self) -> int:
-        return 1
+    def index(self) -> int | None:
+        return self.number
 
     def bypassed(self, addresses: list[str]) -> str | None:
         assert addresses == ["127.0.0.1"]
@@ -308,6 +309,35 @@ def test_a_long_absence_cuts(make: Make, tunnel: FakeTunnel) -> None:
     with pytest.raises(NoLink):
         server.who_am_i()
     assert kit.events() == ["link_back", "link_lost"]
+
+
+def test_a_probe_that_went_with_its_tunnel_holds_up_nothing(
+    make: Make, tunnel: FakeTunnel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut at the news, not after half a minute; the next tunnel is used as soon as it stays, without an event."""
+    monkeypatch.setattr("kit.NO_PROGRESS_S", 60.0)
+    kit = behind(make)
+    link = kit.parts.link
+    assert link.server() is not None
+    kit.clock.advance(SOONEST_S)
+    link.network_changed()
+    kit.receiver.fault("who", "black_hole")
+    probing = threading.Thread(target=link.server)
+    probing.start()
+    probing.join(0.2)
+    assert probing.is_alive()
+    tunnel.away, tunnel.number = "the tunnel is not there", None
+    news = threading.Thread(target=link.network_changed)
+    news.start()
+    for thread in (probing, news):
+        thread.join(5)
+        assert not thread.is_alive()
+    assert link.server() is None
+    tunnel.away, tunnel.number = None, 2
+    assert link.server() is None
+    kit.clock.advance(DWELL_S)
+    assert link.server() is not None
+    assert kit.events() == ["link_back"]
 
 
 def test_nothing_before_the_dwell(make: Make, tunnel: FakeTunnel) -> None:
