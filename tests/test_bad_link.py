@@ -43,7 +43,7 @@ START = datetime(2026, 5, 4, 6, 0, tzinfo=UTC)
 PROBE_MOST_S = 2.0
 CONNECTIONS = 2
 AGAIN_S = 8 + 6
-"""After the tunnel is there again; WireGuard tries a handshake that went astray again after 5 s and a bit."""
+"""After the tunnel is there again: OpenVPN takes 2 s to shake hands, TCP tries again after 1, 3 and 7 s."""
 CONFIG = f"""
 upload.probe_most = "{PROBE_MOST_S:.0f}s"
 upload.connections = {CONNECTIONS}
